@@ -133,6 +133,9 @@ impl Reference {
     pub fn familiar(&self) -> String {
         let canonical = self.canonical();
         let Some(rest) = canonical.strip_prefix("docker.io/") else { return canonical };
+        if rest.split_once('/').is_some_and(|(first, _)| looks_like_domain(first)) {
+            return canonical;
+        }
         match rest.strip_prefix(LIBRARY) {
             Some(short) if !short.contains('/') => short.to_owned(),
             _ => rest.to_owned(),

@@ -206,7 +206,7 @@ fn take_version(body: &[u8]) -> Option<(u16, &[u8])> {
 }
 
 fn take_build(rest: &[u8]) -> Option<String> {
-    (rest.len() <= limits::BUILD_BYTES).then(|| String::from_utf8_lossy(rest).into_owned())
+    (rest.len() <= limits::BUILD_BYTES).then(|| String::from_utf8_lossy(rest).replace(char::REPLACEMENT_CHARACTER, "?"))
 }
 
 fn take_sequence(body: &[u8], bad: FrameError) -> Result<(u32, &[u8]), FrameError> {

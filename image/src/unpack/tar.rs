@@ -132,6 +132,10 @@ impl<R: Read> Archive<R> {
                 ParseEvent::End { consumed } => Step::End(consumed),
             };
             match step {
+                // Lines of a sparse map 1.0 are short: 512 bytes without a newline make the parser ask for what it has, for ever.
+                Step::Need(bytes) if bytes <= self.end - self.start => {
+                    return Err(malformed("its sparse map has a line without an end"));
+                }
                 Step::Need(bytes) => self.need(bytes)?,
                 Step::Skip(consumed) => self.consume(consumed),
                 Step::End(consumed) => {
@@ -196,7 +200,7 @@ impl<R: Read> Archive<R> {
         self.end -= self.start;
         self.start = 0;
         if self.buffer.len() < min_bytes {
-            self.buffer.resize(min_bytes, 0);
+            self.buffer.resize(min_bytes.next_power_of_two(), 0);
         }
         while self.end < min_bytes {
             match self.reader.read(&mut self.buffer[self.end..]) {

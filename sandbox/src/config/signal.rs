@@ -8,7 +8,15 @@ use serde::{Deserialize, Serialize};
 
 /// A Linux signal, 1 to 64. The real-time range is the C libraries': SIGRTMIN is 34.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "u8")]
 pub struct Signal(u8);
+
+impl TryFrom<u8> for Signal {
+    type Error = SignalError;
+    fn try_from(number: u8) -> Result<Self, SignalError> {
+        if (1..=RTMAX).contains(&number) { Ok(Self(number)) } else { Err(SignalError(number.to_string())) }
+    }
+}
 
 /// A text that names no signal.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

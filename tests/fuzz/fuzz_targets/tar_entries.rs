@@ -1,0 +1,7 @@
+// SPDX-License-Identifier: Apache-2.0
+//! libFuzzer's entry to [`husk_fuzz::tar_entries`].
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| {
+    husk_fuzz::tar_entries::run(data);
+});
