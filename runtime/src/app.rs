@@ -8,7 +8,7 @@ use sandbox::Pods;
 
 use crate::config::Config;
 use crate::cri::{Node, Selinux};
-use crate::ports::{CniNetwork, StoredImages};
+use crate::ports::{Backlog, CniNetwork, StoredImages};
 use crate::{embedded, embedded_network};
 
 /// Where pods get their network from.
@@ -37,16 +37,29 @@ pub(crate) async fn start(config: Config, source: NetworkSource) -> anyhow::Resu
         cgroups,
     };
     let stored = Arc::new(StoredImages::new(images.clone()));
-    let ports = (Arc::new(CniNetwork(Arc::clone(&network))), Arc::clone(&stored));
-    let (pods, recovered) = Pods::recover(options, ports.0, ports.1).await.context("recover pods and containers")?;
+    let backlog = Arc::new(Backlog::new(Arc::clone(&network)));
+    let cni = Arc::new(CniNetwork { client: Arc::clone(&network), backlog: Arc::clone(&backlog) });
+    let recovered = Pods::recover(options, cni, Arc::clone(&stored) as Arc<dyn sandbox::ports::Images>).await;
+    let (pods, recovered) = recovered.context("recover pods and containers")?;
     for reason in &recovered.put_aside {
         tracing::warn!(reason, "put a record aside");
     }
     let (ready, not_ready, rolled_back) = (recovered.ready, recovered.not_ready, recovered.rolled_back);
     tracing::info!(ready, not_ready, rolled_back, "recover pods");
-    // Only now every container that stands on layers is known.
+    // Only now every pod that has an attachment, and every container that stands on layers, is known.
+    tokio::spawn(backlog.work_off(orphans(&network, &pods)));
     tokio::spawn(async move { stored.collect_garbage().await });
     Ok(Node { pods, images, network, config: Arc::new(config), selinux: Selinux::detect() })
+}
+
+/// The attachments that no pod has, or only one that is stopped: a DEL that failed or a record that was lost.
+fn orphans(network: &cni_client::Client, pods: &Pods) -> Vec<cni_client::ContainerId> {
+    let snapshot = pods.snapshot();
+    let ids = network.ledger().entries().into_iter().map(|entry| entry.container_id.clone());
+    let is_in_use = |id: &cni_client::ContainerId| {
+        snapshot.pod(&id.to_string()).is_ok_and(|pod| !matches!(pod.state, sandbox::PodState::Stopped))
+    };
+    ids.filter(|id| !is_in_use(id)).collect()
 }
 
 async fn network(config: &Config, source: NetworkSource) -> anyhow::Result<cni_client::Client> {

@@ -96,6 +96,7 @@ impl Inner {
                 Ok(id)
             }
             Err(error) => {
+                pod.jobs_are_done().await;
                 self.images.release(id);
                 let dir = self.paths.container(pod.id, id);
                 if let Err(left) = self.blocking.run(move || crate::records::remove_dir(&dir)).await {
@@ -122,8 +123,10 @@ impl Inner {
     ) -> Result<Arc<Container>, Error> {
         let (inner, pod, config, image) = (Arc::clone(self), Arc::clone(pod), Arc::clone(config), image.clone());
         let created_at_ns = self.clock.now_ns();
+        let job = pod.job().await;
         self.blocking
             .run(move || {
+                let _job = job;
                 let devices = if config.security.privileged { host_devices::list()? } else { Vec::new() };
                 let cgroup_path = inner.cgroup_path(&pod, id.wire())?;
                 let generated = oci::generate(&oci::Request {

@@ -125,6 +125,12 @@ impl MonitorClient {
         tokio::time::timeout(deadline, asked).await.map_err(|_| CallError::Timeout(deadline))?
     }
 
+    /// Has the monitor end the pod and itself, whatever its version and state.
+    pub(crate) async fn kill(&self) {
+        // One that cannot be told is gone or will be: its connection has ended.
+        let _ = self.send(&Frame::Kill, &[]).await;
+    }
+
     fn greet(&self, greeting: Result<Welcome, String>) {
         drop(self.greeting.send_replace(greeting));
     }

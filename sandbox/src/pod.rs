@@ -26,6 +26,9 @@ pub(crate) struct Pod {
     /// Held by whoever changes what the pod has: run, stop, remove, and each create. Never by a reader, never by an
     /// operation on another pod, and not while a container's grace time passes.
     pub(crate) work: tokio::sync::Mutex<()>,
+    /// Held, shared, by every blocking job that makes something of the pod. Such a job goes on when the future that
+    /// waits for it is dropped, so a roll-back waits for all of them before it takes back what they made.
+    jobs: Arc<tokio::sync::RwLock<()>>,
     status: Mutex<PodStatus>,
 }
 
@@ -51,6 +54,7 @@ impl Pod {
             boot_id: record.boot_id,
             cgroup_parent: record.cgroup_parent,
             work: tokio::sync::Mutex::new(()),
+            jobs: Arc::default(),
             status: Mutex::new(PodStatus {
                 state,
                 ips: Vec::new(),
@@ -67,6 +71,16 @@ impl Pod {
     pub(crate) fn status(&self) -> MutexGuard<'_, PodStatus> {
         // Each statement leaves it right, so a panic elsewhere cannot have left it half-changed.
         self.status.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What a blocking job that makes something of the pod takes with it.
+    pub(crate) async fn job(&self) -> tokio::sync::OwnedRwLockReadGuard<()> {
+        Arc::clone(&self.jobs).read_owned().await
+    }
+
+    /// Waits until no blocking job makes anything of the pod any more.
+    pub(crate) async fn jobs_are_done(&self) {
+        drop(self.jobs.write().await);
     }
 
     pub(crate) fn state(&self) -> PodState {

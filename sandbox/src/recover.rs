@@ -195,8 +195,6 @@ impl Inner {
 
     async fn roll_back(self: &Arc<Self>, pod: &Arc<Pod>) -> Outcome {
         tracing::info!(pod = %pod.id, name = %pod.config.key, "take back a half-made pod sandbox");
-        // A monitor that got as far as listening ends its pod better than we can.
-        let _ = self.connect_monitor(pod).await;
         self.change_pod(pod, |status| status.state = PodState::Removing);
         match self.tear_down(pod, Scope::Everything).await {
             Ok(()) => {

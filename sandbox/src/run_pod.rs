@@ -103,6 +103,7 @@ impl Inner {
             }
             Err(error) => error,
         };
+        pod.jobs_are_done().await;
         self.change_pod(&pod, |status| status.on(PodEvent::OpenFailed))?;
         match self.tear_down(&pod, Scope::Everything).await {
             Ok(()) => self.drop_pod(pod.id),
@@ -121,9 +122,11 @@ impl Inner {
     async fn acquire(self: &Arc<Self>, pod: &Arc<Pod>, record: PodRecord) -> Result<(), Error> {
         let (id, paths) = (pod.id, self.paths.clone());
         let pin = pod.netns(&self.paths);
+        let job = pod.job().await;
         let netns = self
             .blocking
             .run(move || {
+                let _job = job;
                 make_dir(&paths.pod(id))?;
                 save(&paths.pod(id).join("record.json"), &record)?;
                 Ok(pin.as_deref().map(Netns::create).transpose()?)
@@ -183,9 +186,10 @@ impl Inner {
         let cgroup = self.cgroup_path(pod, pod.id.wire())?;
         let (hierarchy, programs) = (self.cgroups.clone(), self.programs.clone());
         let live_dir = self.paths.live_pod(pod.id);
-        let pod = Arc::clone(pod);
+        let (pod, job) = (Arc::clone(pod), pod.job().await);
         self.blocking
             .run(move || {
+                let _job = job;
                 make_dir(&live_dir)?;
                 write_shared(live_dir.join("hostname"), files::hostname(&hostname_in(&pod)).as_bytes())?;
                 let resolver = match &pod.config.dns {
@@ -203,9 +207,10 @@ impl Inner {
         let status = PodStatusRecord { version: VERSION, stopped: false, ips: opened.ips.clone() };
         let (record_path, hosts_path) =
             (self.paths.pod(pod.id).join("status.json"), self.paths.live_pod(pod.id).join("hosts"));
-        let for_files = Arc::clone(pod);
+        let (for_files, job) = (Arc::clone(pod), pod.job().await);
         self.blocking
             .run(move || {
+                let _job = job;
                 let hosts = if for_files.has_own_network() {
                     files::hosts(&hostname(&for_files), &status.ips).into_bytes()
                 } else {

@@ -5,16 +5,18 @@
 //! never there or is gone already, a step that fails does not stop the next one, and all errors are told together.
 //!
 //! ```text
-//!  processes ─▶ network (CNI DEL) ─▶ namespace pin ─▶ cgroups ─▶ live files ─▶ containers' files ─▶ record
-//!  └────────────────────── Scope::Running ─────────────────────────────────┘
-//!  └────────────────────── Scope::Everything ────────────────────────────────────────────────────────────┘
+//!                ┌─▶ network (CNI DEL) ─▶ namespace pin ─┐
+//!  processes ────┤                                       ├─▶ live files ─▶ containers' files ─▶ record
+//!                └─▶ cgroups ────────────────────────────┘
+//!  └────────────────────── Scope::Running ───────────────────────────┘
+//!  └────────────────────── Scope::Everything ───────────────────────────────────────────────────────┘
 //! ```
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use netns::Netns;
-use wire::Request;
+use wire::{Reply, Request};
 
 use crate::container::Container;
 use crate::error::Error;
@@ -37,10 +39,10 @@ impl Inner {
     pub(crate) async fn tear_down(self: &Arc<Self>, pod: &Arc<Pod>, scope: Scope) -> Result<(), Error> {
         let mut errors = Vec::new();
         errors.extend(self.end_processes(pod).await.err());
-        if pod.has_own_network() {
-            errors.extend(self.give_back_network(pod).await.err());
-        }
-        errors.extend(self.remove_cgroups(pod).await.err());
+        let network = async { if pod.has_own_network() { self.give_back_network(pod).await } else { Ok(()) } };
+        let (network, cgroups) = tokio::join!(network, self.remove_cgroups(pod));
+        errors.extend(network.err());
+        errors.extend(cgroups.err());
         if errors.is_empty() {
             // The monitor's exit records are there: they go when nothing needs them any more.
             let live_dir = self.paths.live_pod(pod.id);
@@ -63,10 +65,16 @@ impl Inner {
 
     /// Ends the pod's processes and its monitor, and puts the containers' ends on record.
     async fn end_processes(self: &Arc<Self>, pod: &Arc<Pod>) -> Result<(), Error> {
-        if let Some(monitor) = pod.monitor() {
+        // A run that was given up may have started a monitor that nobody has spoken to yet.
+        let monitor = match pod.monitor() {
+            Some(monitor) => Some(monitor),
+            None => self.connect_monitor(pod).await.ok(),
+        };
+        if let Some(monitor) = monitor {
             let closed = monitor.call(Request::CloseSandbox, &[], limits::MONITOR_ANSWER).await;
-            if let Err(error) = closed {
-                tracing::debug!(pod = %pod.id, %error, "close sandbox");
+            if !matches!(closed, Ok((Reply::Done, _))) {
+                tracing::debug!(pod = %pod.id, ?closed, "close sandbox; end the monitor instead");
+                monitor.kill().await;
             }
         }
         let killed = self.kill_members(pod).await;

@@ -224,7 +224,8 @@ async fn a_killed_monitor_ends_its_pod_and_no_other() -> Result<()> {
             }
             assert!(
                 world.ground.cgroup.of_container("memory", &one.id).map_or(true, |directory| {
-                    fs::read_to_string(directory.join("cgroup.procs")).is_ok_and(|pids| pids.is_empty())
+                    // A cgroup that goes away while it is looked at has nobody in it either.
+                    fs::read_to_string(directory.join("cgroup.procs")).map_or(true, |pids| pids.is_empty())
                 }),
                 "its processes live on"
             );

@@ -12,6 +12,8 @@ use sandbox::PodId;
 use sandbox::config;
 use sandbox::ports::{AttachRequest, Attachment, Boxed, Network, PortError};
 
+use super::backlog::Backlog;
+
 /// The interface in a pod.
 const INTERFACE: &str = "eth0";
 
@@ -21,13 +23,16 @@ const BURST_BITS: u64 = i32::MAX as u64;
 
 /// The node's network.
 #[derive(Debug)]
-pub(crate) struct CniNetwork(pub(crate) Arc<Client>);
+pub(crate) struct CniNetwork {
+    pub(crate) client: Arc<Client>,
+    pub(crate) backlog: Arc<Backlog>,
+}
 
 impl Network for CniNetwork {
     fn attach(&self, request: AttachRequest) -> Boxed<'_, Result<Attachment, PortError>> {
         Box::pin(async move {
             let request = attach(request).map_err(|error| failed(&error))?;
-            let attached = self.0.add(request).await.map_err(|error| failed(&error))?;
+            let attached = self.client.add(request).await.map_err(|error| failed(&error))?;
             Ok(Attachment { ips: attached.ips.iter().map(|ip| ip.address.ip).collect() })
         })
     }
@@ -35,12 +40,16 @@ impl Network for CniNetwork {
     fn detach(&self, pod: PodId, netns: Option<PathBuf>) -> Boxed<'_, Result<(), PortError>> {
         Box::pin(async move {
             let id = container_id(pod).map_err(|error| failed(&error))?;
-            self.0.del(&id, netns.as_deref()).await.map_err(|error| failed(&error))
+            let result = self.client.del(&id, netns.as_deref()).await;
+            if result.is_err() {
+                self.backlog.notice();
+            }
+            result.map_err(|error| failed(&error))
         })
     }
 
     fn attached(&self, pod: PodId) -> Option<Attachment> {
-        let entry = self.0.attached(&container_id(pod).ok()?)?;
+        let entry = self.client.attached(&container_id(pod).ok()?)?;
         let interface = entry.interface.clone();
         let result = cni_client::result::parse(entry.network.version, entry.result()?.get().as_bytes()).ok()?;
         let ips: Vec<IpAddr> = result.addresses_of(&interface).ok()?.iter().map(|ip| ip.address.ip).collect();
@@ -177,7 +186,8 @@ mod tests {
             ledger_dir: dir.path().join("ledger"),
             timeouts: cni_client::Timeouts::default(),
         };
-        let network = CniNetwork(Arc::new(Client::start(settings).await.unwrap()));
+        let client = Arc::new(Client::start(settings).await.unwrap());
+        let network = CniNetwork { backlog: Arc::new(Backlog::new(Arc::clone(&client))), client };
         let pod = request().pod;
         assert_eq!(network.attached(pod), None);
         assert!(network.detach(pod, None).await.is_ok());

@@ -24,16 +24,15 @@ async fn main() -> Result<()> {
         words.push("/bin/bash".into());
     }
     let world = World::new("world").await?;
-    let registry = Registry::start(world.node(), &world.directory().join("registry"), Access::Open)?;
-    registry.push(world.node(), "husk/busybox", "1", &Image::busybox()?.build())?;
-    let image = registry.reference("husk/busybox", "1");
     world
         .live(async |world| {
+            let registry = Registry::start(world.node(), &world.directory().join("registry"), Access::Open)?;
+            registry.push(world.node(), "husk/busybox", "1", &Image::busybox()?.build())?;
             let mut command = Command::new(&words[0]);
             command
                 .args(&words[1..])
                 .env("HUSK_SOCKET", &world.daemon.settings().socket)
-                .env("HUSK_IMAGE", image)
+                .env("HUSK_IMAGE", registry.reference("husk/busybox", "1"))
                 .env("HUSK_CGROUP", world.ground.cgroup.path())
                 .env("HUSK_WORK", world.directory());
             let node = std::sync::Arc::clone(&world.ground.node);

@@ -16,7 +16,8 @@ use crate::cri::parse::HANDLER;
 
 pub(super) async fn answer(node: &Node, request: StatusRequest) -> Result<StatusResponse, Status> {
     let network = node.network.configuration();
-    let conditions = vec![runtime_ready(), network_ready(&network)];
+    let pending = node.network.ledger().pending().len();
+    let conditions = vec![runtime_ready(), network_ready(&network), network_released(pending)];
     Ok(StatusResponse {
         status: Some(RuntimeStatus { conditions }),
         info: if request.verbose { info(node, &network) } else { HashMap::new() },
@@ -39,6 +40,21 @@ fn network_ready(network: &Snapshot) -> RuntimeCondition {
         Err(error) => (false, "NetworkPluginNotReady", error.to_line()),
     };
     RuntimeCondition { r#type: "NetworkReady".to_owned(), status, reason: reason.to_owned(), message }
+}
+
+/// What stopped pods had of the network is given back. A condition of husk's own: the kubelet logs it and decides
+/// nothing by it.
+fn network_released(pending: usize) -> RuntimeCondition {
+    let (reason, message) = match pending {
+        0 => ("", String::new()),
+        _ => (
+            "PendingDeletes",
+            format!(
+                "{pending} attachments of stopped pods wait until their plugin releases them; it is asked again and again"
+            ),
+        ),
+    };
+    RuntimeCondition { r#type: "NetworkReleased".to_owned(), status: pending == 0, reason: reason.to_owned(), message }
 }
 
 fn handler(name: &str) -> RuntimeHandler {
@@ -89,5 +105,7 @@ mod tests {
         assert_eq!((condition.r#type.as_str(), condition.reason.as_str()), ("NetworkReady", "NetworkPluginNotReady"));
         assert!(condition.message.contains("/etc/cni/net.d"), "{}", condition.message);
         assert!(runtime_ready().status);
+        assert!(network_released(0).status);
+        assert_eq!((network_released(2).status, network_released(2).reason.as_str()), (false, "PendingDeletes"));
     }
 }
