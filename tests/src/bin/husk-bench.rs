@@ -6,15 +6,18 @@
 #![expect(clippy::print_stdout, reason = "what it prints is what it is for")]
 
 use std::fs;
+use std::io::Write as _;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
+use husk_tests::cgroup::CgroupParent;
 use husk_tests::client::{Client, container_config, pod_config};
 use husk_tests::cni::Masquerade;
 use husk_tests::daemon::Daemon;
 use husk_tests::images::Image;
+use husk_tests::node::Node;
 use husk_tests::world::Ground;
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
@@ -190,16 +193,18 @@ fn kibibytes(text: &str, key: &str) -> u64 {
     line.and_then(|rest| rest.split_whitespace().next()?.parse().ok()).unwrap_or(0)
 }
 
-/// The kernel's price of a container without husk: the namespaces, an overlay and the standard mounts, and a static
-/// program that is executed and waited for.
-fn floor_of_a_container(layer: &Path, scratch: &Path) -> Result<Duration> {
+/// The kernel's price of a container without husk: a cgroup in every hierarchy, the namespaces, an overlay and the
+/// standard mounts, and a static program that is executed and waited for.
+fn floor_of_a_container(layer: &Path, scratch: &Path, cgroup: &CgroupParent, name: &str) -> Result<Duration> {
     let (upper, work, root) = (scratch.join("upper"), scratch.join("work"), scratch.join("root"));
     for directory in [&upper, &work, &root] {
         fs::create_dir_all(directory)?;
     }
     let overlay =
         format!("lowerdir={},upperdir={},workdir={},volatile", layer.display(), upper.display(), work.display());
+    let hierarchies: Vec<String> = cgroup.v1().into_keys().map(str::to_owned).collect();
     let start = Instant::now();
+    let cgroups = cgroup.child(name)?;
     let thread = std::thread::spawn(move || -> Result<()> {
         let none = None::<&str>;
         unshare(
@@ -211,11 +216,16 @@ fn floor_of_a_container(layer: &Path, scratch: &Path) -> Result<Duration> {
         )?;
         mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none)?;
         mount(Some("overlay"), &root, Some("overlay"), MsFlags::empty(), Some(overlay.as_str()))?;
-        let places = [("sysfs", "sys"), ("tmpfs", "dev"), ("mqueue", "tmp")];
+        let places = [("sysfs", "sys"), ("tmpfs", "dev"), ("mqueue", "tmp"), ("devpts", "pts"), ("tmpfs", "cgroup")];
         for (kind, place) in places {
             let target = root.join(place);
             fs::create_dir_all(&target)?;
             mount(Some(kind), &target, Some(kind), MsFlags::empty(), none)?;
+        }
+        for hierarchy in hierarchies {
+            let target = root.join("cgroup").join(&hierarchy);
+            fs::create_dir(&target)?;
+            mount(Some("cgroup"), &target, Some("cgroup"), MsFlags::empty(), Some(hierarchy.as_str()))?;
         }
         for bind in ["etc-hosts", "etc-hostname", "etc-resolv"] {
             let target = root.join(bind);
@@ -227,7 +237,54 @@ fn floor_of_a_container(layer: &Path, scratch: &Path) -> Result<Duration> {
         Ok(())
     });
     thread.join().map_err(|_| anyhow::anyhow!("the floor's thread panicked"))??;
-    Ok(start.elapsed())
+    let elapsed = start.elapsed();
+    for joined_by in cgroups {
+        fs::remove_dir(joined_by.parent().context("a cgroup file without a directory")?)?;
+    }
+    Ok(elapsed)
+}
+
+/// What the reference plugin alone takes, called by hand: ADD and DEL of a bridge with host-local.
+fn plugin(node: &Node, config: &str, verb: &'static str, id: &str) -> Result<Duration> {
+    let mut command = Command::new("/usr/lib/cni/bridge");
+    command
+        .env_clear()
+        .env("PATH", "/usr/lib/cni:/usr/sbin:/usr/bin:/sbin:/bin")
+        .env("CNI_COMMAND", verb)
+        .env("CNI_CONTAINERID", id)
+        .env("CNI_NETNS", format!("/run/netns/{id}"))
+        .env("CNI_IFNAME", "eth0")
+        .env("CNI_PATH", "/usr/lib/cni")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null());
+    let config = config.to_owned();
+    node.run(move || {
+        let start = Instant::now();
+        let mut child = command.spawn()?;
+        child.stdin.take().context("the plugin's input")?.write_all(config.as_bytes())?;
+        let status = child.wait()?;
+        ensure!(status.success(), "bridge {verb} ended with {status}");
+        Ok(start.elapsed())
+    })?
+}
+
+/// ADD and DEL of the plugin alone, on network namespaces made for it.
+fn plugins(ground: &Ground) -> Result<(Series, Series)> {
+    let list = fs::read_dir(&ground.network.conf_dir)?.flatten().map(|entry| entry.path());
+    let list = list.filter(|path| path.extension().is_some_and(|kind| kind == "conflist")).last();
+    let list: serde_json::Value = serde_json::from_slice(&fs::read(list.context("a conflist")?)?)?;
+    let mut bridge = list["plugins"][0].clone();
+    bridge["name"] = list["name"].clone();
+    bridge["cniVersion"] = list["cniVersion"].clone();
+    let (config, mut adds, mut dels) = (bridge.to_string(), Series::default(), Series::default());
+    for round in 0..40 {
+        let id = format!("bench{round}");
+        ground.node.output("ip", &["netns", "add", &id])?;
+        adds.0.push(plugin(&ground.node, &config, "ADD", &id)?);
+        dels.0.push(plugin(&ground.node, &config, "DEL", &id)?);
+        ground.node.output("ip", &["netns", "del", &id])?;
+    }
+    Ok((adds, dels))
 }
 
 /// The kernel's price of a sandbox's own part: a network namespace and the others, without a plugin.
@@ -299,9 +356,10 @@ async fn main() -> Result<()> {
     fs::copy("/bin/busybox", layer.join("bin/busybox"))?;
     let scratch = bench.ground.directory().join("floor");
     let mut number = 0;
+    let cgroup = &bench.ground.cgroup;
     let mut container = |_| {
         number += 1;
-        floor_of_a_container(&layer, &scratch.join(number.to_string()))
+        floor_of_a_container(&layer, &scratch.join(number.to_string()), cgroup, &format!("floor{number}"))
     };
     let (mut a, mut b) =
         (series(ROUNDS, Mode::BackToBack, &mut container)?, series(ROUNDS, Mode::Paced, &mut container)?);
@@ -312,6 +370,9 @@ async fn main() -> Result<()> {
     let mut exec = |_| floor_of_an_exec();
     let (mut a, mut b) = (series(EXECS, Mode::BackToBack, &mut exec)?, series(EXECS, Mode::Paced, &mut exec)?);
     print("  an exec of true", &mut a, &mut b);
+
+    let (mut adds, mut dels) = plugins(&bench.ground)?;
+    println!("  the bridge plugin alone: ADD p50 {:.2}, DEL p50 {:.2}", adds.percentile(50), dels.percentile(50));
 
     bench.memory(30).await
 }
