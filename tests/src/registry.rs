@@ -167,7 +167,7 @@ impl Registry {
         while !self.log().contains("listening on") {
             let left = deadline.saturating_duration_since(Instant::now());
             let mut fds = [PollFd::new(watch, PollFlags::IN), PollFd::new(&pidfd, PollFlags::IN)];
-            poll(&mut fds, Some(&timespec(left)))?;
+            rustix::io::retry_on_intr(|| poll(&mut fds, Some(&timespec(left))))?;
             if fds[1].revents().contains(PollFlags::IN) || left.is_zero() {
                 bail!("docker-registry does not listen: {}", self.log());
             }

@@ -142,7 +142,11 @@ pub(crate) fn assert_dead(pid: Pid) {
     };
     let mut fds = [PollFd::new(&pidfd, PollFlags::IN)];
     let ten_seconds = Timespec { tv_sec: 10, tv_nsec: 0 };
-    assert_eq!(poll(&mut fds, Some(&ten_seconds)).unwrap(), 1, "process {pid:?} lives on");
+    assert_eq!(
+        rustix::io::retry_on_intr(|| poll(&mut fds, Some(&ten_seconds))).unwrap(),
+        1,
+        "process {pid:?} lives on"
+    );
 }
 
 /// Makes a FIFO and gives a task that ends when something was written to it.
