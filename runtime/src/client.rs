@@ -30,8 +30,14 @@ pub(crate) fn run(image: Image) -> anyhow::Result<()> {
 async fn connect(socket: &Path) -> anyhow::Result<Channel> {
     let Some(path) = socket.to_str() else { bail!("the path of the socket, {}, is not UTF-8", socket.display()) };
     let endpoint = Endpoint::from_shared(format!("unix://{path}")).context("the path of the socket")?;
-    let channel = endpoint.connect().await;
-    channel.with_context(|| format!("no husk answers at {}; is `husk serve` running there?", socket.display()))
+    endpoint.connect().await.map_err(|error| {
+        // The transport's layers say the same thing each; the innermost says it alone.
+        let mut cause: &dyn std::error::Error = &error;
+        while let Some(inner) = cause.source() {
+            cause = inner;
+        }
+        anyhow::anyhow!("no husk answers at {}: {cause}; is `husk serve` running there?", socket.display())
+    })
 }
 
 /// The daemon's own sentence; the code says nothing more to a person.

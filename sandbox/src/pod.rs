@@ -23,6 +23,8 @@ pub(crate) struct Pod {
     /// The boot in which it was made; nothing of another boot is alive.
     pub(crate) boot_id: String,
     pub(crate) cgroup_parent: String,
+    /// The topmost cgroup on the way to the parent that was not there before.
+    pub(crate) made_from: Option<String>,
     /// Held by whoever changes what the pod has: run, stop, remove, and each create. Never by a reader, never by an
     /// operation on another pod, and not while a container's grace time passes.
     pub(crate) work: tokio::sync::Mutex<()>,
@@ -53,6 +55,7 @@ impl Pod {
             created_at_ns: record.created_at_ns,
             boot_id: record.boot_id,
             cgroup_parent: record.cgroup_parent,
+            made_from: record.made_from,
             work: tokio::sync::Mutex::new(()),
             jobs: Arc::default(),
             status: Mutex::new(PodStatus {

@@ -37,6 +37,10 @@ pub struct PodRecord {
     pub boot_id: String,
     /// The cgroup below which it lives.
     pub cgroup_parent: String,
+    /// The topmost cgroup on the way to the parent that was not there before: what is made from there on goes with
+    /// the pod, as far as nobody else is in it.
+    #[serde(default)]
+    pub made_from: Option<String>,
     /// What it shall be.
     pub config: PodConfig,
 }

@@ -12,7 +12,7 @@ use std::os::fd::AsFd;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use cgroups::Limits;
+use cgroups::{CgroupPath, Limits};
 use netns::Netns;
 use wire::{OpenSandbox, Reply, Request};
 
@@ -80,12 +80,14 @@ impl Inner {
 
     /// Makes a pod; rolls back when it fails or is cancelled.
     async fn open_pod(self: Arc<Self>, config: Arc<PodConfig>, cancelled: Cancelled) -> Result<PodId, Error> {
+        let cgroup_parent = config.cgroup_parent.clone().unwrap_or_else(|| self.default_cgroup_parent.clone());
         let record = PodRecord {
             version: VERSION,
             id: PodId::random(),
             created_at_ns: self.clock.now_ns(),
             boot_id: self.boot_id.clone(),
-            cgroup_parent: config.cgroup_parent.clone().unwrap_or_else(|| self.default_cgroup_parent.clone()),
+            made_from: self.made_from(&cgroup_parent)?,
+            cgroup_parent,
             config: PodConfig::clone(&config),
         };
         let pod = Arc::new(Pod::new(record.clone(), PodState::Opening));
@@ -134,6 +136,24 @@ impl Inner {
             .await?;
         let (ips, (monitor, pause_pid)) = tokio::try_join!(self.attach(pod), self.open_sandbox(pod, netns.as_ref()))?;
         self.finish(pod, Opened { ips, monitor, pause_pid }).await
+    }
+
+    /// The topmost cgroup on the way to a parent that a pod makes; or that another pod has made, so that it goes with
+    /// whichever is the last. A look at a kernel file system, which waits for no disk.
+    fn made_from(&self, path: &str) -> Result<Option<String>, Error> {
+        let on_the_way = |top: &String| ancestors(path).any(|ancestor| ancestor == top);
+        let mut missing = self.pods_where(|_| true).iter().find_map(|pod| pod.made_from.clone().filter(on_the_way));
+        if missing.is_some() {
+            return Ok(missing);
+        }
+        for ancestor in ancestors(path) {
+            let paths = self.cgroups.join_paths(&CgroupPath::parse(ancestor)?);
+            if paths.unified.iter().chain(&paths.v1).any(|directory| directory.exists()) {
+                break;
+            }
+            missing = Some(ancestor.to_owned());
+        }
+        Ok(missing)
     }
 
     async fn attach(&self, pod: &Pod) -> Result<Vec<IpAddr>, Error> {
@@ -232,6 +252,14 @@ impl Inner {
     }
 }
 
+/// A cgroup's path and those of its parents, the deepest first and the root not among them.
+pub(crate) fn ancestors(path: &str) -> impl Iterator<Item = &str> {
+    std::iter::successors(Some(path.trim_end_matches('/')), |path| {
+        let (parent, _) = path.rsplit_once('/')?;
+        (!parent.is_empty()).then_some(parent)
+    })
+}
+
 /// An answer that does not fit the question.
 pub(crate) fn unexpected(doing: String, reply: Reply) -> Error {
     match reply {
@@ -295,4 +323,15 @@ fn difference(old: &PodConfig, new: &PodConfig) -> String {
     ];
     let names: Vec<_> = fields.into_iter().filter(|(_, same)| !same).map(|(name, _)| name).collect();
     format!("{} differ", names.join(", "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ancestors_from_the_deepest_up() {
+        assert_eq!(ancestors("/a/b/c").collect::<Vec<_>>(), ["/a/b/c", "/a/b", "/a"]);
+        assert_eq!(ancestors("/husk/").collect::<Vec<_>>(), ["/husk"]);
+    }
 }

@@ -24,6 +24,7 @@ use crate::limits;
 use crate::pod::Pod;
 use crate::pods::Inner;
 use crate::records::remove_dir;
+use crate::run_pod::ancestors;
 
 /// How far a teardown goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -95,18 +96,25 @@ impl Inner {
 
     async fn remove_cgroups(&self, pod: &Arc<Pod>) -> Result<(), Error> {
         self.for_each_cgroup(pod, |cgroup| cgroup.remove(limits::CGROUP_REMOVE)).await?;
-        // Our own default parent goes with the last pod; a parent that a kubelet named is the kubelet's.
-        let is_last = self.pods_where(|other| other.id != pod.id).is_empty();
-        if pod.cgroup_parent != self.default_cgroup_parent || !is_last {
-            return Ok(());
-        }
-        let parent = self.cgroups.join_paths(&cgroups::CgroupPath::parse(&pod.cgroup_parent)?);
+        self.remove_made_parents(pod).await
+    }
+
+    /// Removes the cgroups above the pod that were not there before it, deepest first, as far as they are empty. Those
+    /// that a kubelet made are the kubelet's; husk's own default parent goes with its last pod.
+    async fn remove_made_parents(&self, pod: &Arc<Pod>) -> Result<(), Error> {
+        let is_last =
+            self.pods_where(|other| other.id != pod.id && other.cgroup_parent == pod.cgroup_parent).is_empty();
+        let own_default = (pod.cgroup_parent == self.default_cgroup_parent).then(|| pod.cgroup_parent.clone());
+        let Some(top) = pod.made_from.clone().or(own_default).filter(|_| is_last) else { return Ok(()) };
+        let made = ancestors(&pod.cgroup_parent).take_while(|path| path.len() >= top.len());
+        let made = made.map(|path| Ok(self.cgroups.join_paths(&cgroups::CgroupPath::parse(path)?)));
+        let made = made.collect::<Result<Vec<_>, Error>>()?;
         self.blocking
             .run(move || {
-                for dir in parent.v1.iter().chain(&parent.unified) {
+                for dir in made.iter().flat_map(|paths| paths.v1.iter().chain(&paths.unified)) {
                     if let Err(error) = std::fs::remove_dir(dir) {
                         // In use by somebody else, or gone: both are fine.
-                        tracing::debug!(dir = %dir.display(), %error, "leave the default cgroup parent");
+                        tracing::debug!(dir = %dir.display(), %error, "leave a cgroup parent");
                     }
                 }
                 Ok(())

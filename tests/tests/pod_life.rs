@@ -341,3 +341,23 @@ async fn a_pod_without_a_cgroup_parent_gets_one_that_goes_with_it() -> Result<()
         })
         .await
 }
+
+#[tokio::test]
+async fn a_cgroup_parent_that_was_not_there_goes_with_its_last_pod() -> Result<()> {
+    World::new("handmade")
+        .await?
+        .live(async |world| {
+            let top = format!("{}/handmade", world.ground.cgroup.path());
+            let mut ids = Vec::new();
+            for (name, parent) in [("first", "one/deep"), ("second", "one/deep"), ("third", "two")] {
+                let mut pod = world.pod_config(name)?;
+                pod.linux.as_mut().context("linux")?.cgroup_parent = format!("{top}/{parent}");
+                ids.push(world.client.run_pod(&pod).await?);
+            }
+            for id in &ids {
+                world.client.remove_pod(id).await?;
+            }
+            world.assert_clean()
+        })
+        .await
+}
