@@ -49,7 +49,9 @@ impl Inner {
             let live_dir = self.paths.live_pod(pod.id);
             errors.extend(self.blocking.run(move || remove_dir(&live_dir)).await.err());
         }
-        if scope == Scope::Everything {
+        // Not before nothing of the pod lives: a container that is forgotten takes the name of its cgroup with it, and a
+        // repeated removal could neither kill what is in there nor take it away.
+        if scope == Scope::Everything && errors.is_empty() {
             for container in self.containers_of(pod.id) {
                 self.settle(&container).await;
                 errors.extend(self.remove_files(&container).await.err());
